@@ -229,6 +229,7 @@ def test_classes_rename_merge_and_leave_out_labels(folder, tmp_path):
     assert found == {f"{n:02d}.png": [float(n % 2 == 0 or n % 3 == 0)] for n in range(IMAGES)}
 
 
+@pytest.mark.slow
 def test_a_table_without_any_label_is_refused(folder, tmp_path):
     path = table(folder / "none.csv", ["filename", "labels"], [(f"{n:02d}.png", "") for n in range(9)])
     with pytest.raises(NothingUsableError, match="No image that can be used has a label"):

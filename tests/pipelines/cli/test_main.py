@@ -53,6 +53,7 @@ def test_prepare_inspect_and_verify(photos, tmp_path, monkeypatch):
     assert "data-test.tfrecord-00000-of-00001 should have" in broken.stdout
 
 
+@pytest.mark.slow
 def test_the_module_of_the_public_function_is_the_command_too():
     done = run("--input=photos", module="pipelines.prepare")
     assert (done.returncode, done.stderr) == (2, "error: The following options are required: --output.\n")

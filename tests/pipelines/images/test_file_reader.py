@@ -32,6 +32,7 @@ def reasons(found) -> list[str]:
     return [one.reason if isinstance(one, Refused) else "" for one in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [pytest.param("sizes", marks=pytest.mark.slow), pytest.param("pictures", marks=pytest.mark.slow), "records"]
 )
@@ -81,6 +82,7 @@ def test_a_picture_says_what_its_file_is(tmp_path, monkeypatch):
     assert (found.pixels.shape, found.pixels.dtype) == ((12, 16, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_a_record_has_the_pixels_that_prepare_would_store(tmp_path, format_):
     draw_photo(tmp_path / "a", 1, (40, 30), format=format_)

@@ -191,6 +191,7 @@ def test_an_item_is_tried_a_second_time_where_that_is_asked_for(two, tmp_path, f
     assert fault == "" or first != second  # what was lost is tried in another process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "outcome"), [("hang", "timeout"), ("die", "crashed"), ("", "bad")])
 def test_an_item_is_not_tried_a_third_time(two, tmp_path, fault, outcome):
     file = tmp_path / "calls"
@@ -251,6 +252,7 @@ def test_each_request_gets_its_own_shared_arguments(two):
     assert [future.result() for future in futures] == asked
 
 
+@pytest.mark.slow
 def test_a_program_reads_one_folder_after_the_other_with_the_same_workers(tmp_path):
     """A worker keeps settings that equal those it has; the folder that files have to lie in is one of them."""
     workers = Workers(1, "pipelines.job.worker_tasks")
@@ -425,6 +427,7 @@ def test_a_killed_program_leaves_no_temporary_folder_at_any_moment(moment, tmp_p
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_forks_are_of_a_process_with_one_thread():
     """Anything else is not safe to fork."""
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])

@@ -60,6 +60,7 @@ def photos(tmp_path):
     return tmp_path / "p"
 
 
+@pytest.mark.slow
 def test_every_format_in_folders(saved, photos, capsys):
     assert main(["predict", "--model", str(saved), str(photos)]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]

@@ -54,6 +54,7 @@ def folders(tmp_path):
     return tmp_path / "one", tmp_path / "other"
 
 
+@pytest.mark.slow
 def test_what_the_process_did_before_leaves_no_trace(folders):
     one, other = saved(folders[0], "ab"), saved(folders[1], "ab", before=1500)
     assert one != other

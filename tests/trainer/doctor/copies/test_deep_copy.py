@@ -90,6 +90,7 @@ def around():
     return Around(keras.Sequential([keras.Input((6,)), layers.Dense(2)]), deep), ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [parts, texts, around])
 def test_a_copy_answers_alike_and_is_trained_alone(made):
     model, given = made()
@@ -115,6 +116,7 @@ def test_a_compiled_model_keeps_its_optimizer_and_the_copy_has_none():
     assert twin.again is twin.blocks[1]
 
 
+@pytest.mark.slow
 def test_keras_copies_by_its_own_way_afterwards():
     deep_copy(_built(around()[0]))
     twin = copy.deepcopy(_built(keras.Sequential([keras.Input((6,)), layers.Dense(2)])))

@@ -152,6 +152,7 @@ def test_labels_that_are_no_whole_numbers(waste):
     only(ask(waste[0], np.where(waste[1] == 3, np.nan, waste[1]), cnn(6)), "labels-no-integers")
 
 
+@pytest.mark.slow
 def test_a_head_of_another_size_than_the_classes(real_data, waste):
     report = doctor(*head_and_loss.PROBES, data=str(real_data / "trashnet"), dataset=batches(*waste), model=cnn(10))
     assert "10 units; the classes are cardboard, glass" in only(report, "head-size").evidence

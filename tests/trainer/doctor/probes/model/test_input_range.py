@@ -133,6 +133,7 @@ def test_an_application_with_its_own_preprocessing(waste, constructor, rename):
         only(ask(scaled(waste[0]), waste[1], model), "scaled-twice")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rename", [False, True])
 def test_an_application_in_the_wrong_range(waste, rename):
     model = of_application(apps.MobileNetV2, rename=rename)

@@ -112,6 +112,7 @@ def test_a_loss_that_drowns_the_other(kind_loss, age_loss, weights, expected):
         assert "compile(loss_weights=dict(age=2e-10, kind=1))" in found.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "sure"), [(KIND, True), (RNG.permutation(KIND), False)])
 def test_a_trained_output_at_chance_is_no_healthy_program(kind, sure):
     model = model_of(dict, {"kind": CROSS, "age": "mse"})

@@ -100,6 +100,7 @@ def test_take_and_skip_after_a_shuffle(data, expected):
     assert ids(doctor(splits.PROBES[1], dataset=data())) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("repeat", "expected"), [(True, ["validation-endless"]), (False, [])])
 def test_a_validation_that_never_ends(repeat, expected):
     validation = batches(XV, YV, shuffle=False)
